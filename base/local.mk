@@ -16,6 +16,7 @@ base_libbase_a_SOURCES = \
 	base/priority.c base/priority.h \
 	base/rng.c base/rng.h \
 	base/segment.h \
+	base/split_patterns.h \
 	base/sqlite_err.c base/sqlite_err.h \
 	base/tensor.c base/tensor.h \
 	base/timing.c base/timing.h \

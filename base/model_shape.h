@@ -24,41 +24,42 @@ enum model_bias {
     MODEL_BIAS_ALL, /* q, k, v and o: Hugging Face's attention_bias */
 };
 
-/* How rotary positions are stretched, for contexts longer than those of the
- * first training. */
+/* How the frequencies of rotary positions are scaled, for contexts longer than
+ * those that the model was first trained on. */
 enum rope_kind {
     ROPE_PLAIN,
-    ROPE_LINEAR, /* each angle is divided by `factor` */
-    ROPE_LLAMA3, /* only slow rotations are: Llama 3.1 */
+    ROPE_LINEAR, /* each frequency is divided by `factor` */
+    ROPE_LLAMA3, /* only the low frequencies are: Llama 3.1 */
 };
 
 struct rope_scaling {
     enum rope_kind kind;
     float factor;                  /* 1 or more; the others: llama3 only */
     float low_factor, high_factor; /* low < high */
-    int first_context;             /* tokens of the first training */
+    int original_context;          /* tokens of the first training */
 };
 
 /*
- * Returns a rotation as it is scaled, in radians a position.
- * llama3 (transformers, _compute_llama3_parameters): a rotation that goes round
- * more than high_factor times in the first context stays; one that goes round
- * less than low_factor times is divided by `factor`; between them it is mixed.
+ * Returns the scaled frequency, in radians a position.
+ * llama3 (transformers, _compute_llama3_parameters): a frequency with more than
+ * high_factor periods in the original context stays; one with less than
+ * low_factor periods is divided by `factor`; between them it is mixed.
  */
-static inline double rope_scaling_turn(const struct rope_scaling *r,
-                                       double turn)
+static inline double rope_scaling_frequency(const struct rope_scaling *r,
+                                            double frequency)
 {
-    double rounds, kept;
+    double periods, kept;
 
     if (r->kind == ROPE_PLAIN)
-        return turn;
+        return frequency;
     if (r->kind == ROPE_LINEAR)
-        return turn / (double)r->factor;
-    rounds = (double)r->first_context * turn / (2.0 * 3.14159265358979323846);
-    kept = (rounds - (double)r->low_factor) /
+        return frequency / (double)r->factor;
+    periods = (double)r->original_context * frequency /
+              (2.0 * 3.14159265358979323846);
+    kept = (periods - (double)r->low_factor) /
            ((double)r->high_factor - (double)r->low_factor);
     kept = kept < 0.0 ? 0.0 : kept > 1.0 ? 1.0 : kept;
-    return kept * turn + (1.0 - kept) * turn / (double)r->factor;
+    return kept * frequency + (1.0 - kept) * frequency / (double)r->factor;
 }
 
 struct model_shape {

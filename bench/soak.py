@@ -18,7 +18,8 @@ memory also depends on how many versions are loaded just now, and on huge
 pages. So a run of an hour says little about the slope.
 
 A row every tenth of the time: resident memory (its anonymous part), open
-files, threads, the database, what was learned and answered. At the end, the
+files, threads, the size of the database, the newest version, tokens learned,
+requests answered, and wrong answers. At the end, the
 slope of the anonymous memory after the warm-up (the first quarter, at most an
 hour) is the median of the slopes between all pairs of samples (Theil 1950).
 

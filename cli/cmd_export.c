@@ -308,7 +308,7 @@ static void print_text(const struct export *e, const char *dir)
            fabs(percent) < 0.005 ? 0.0 : percent); /* no "-0.00" */
 }
 
-/* --- all of it ---------------------------------------------------------- */
+/* --- the verb ----------------------------------------------------------- */
 
 static int run(struct catalog *c, const struct catalog_version *v,
                struct export *e, const char *dir, struct err *err)

@@ -4,7 +4,8 @@
  *
  * The loop reads a line, waits if the rate requires it, and gives the line to
  * the producer or to http_feed.h, which wait while the broker or the daemon
- * takes no more. The final counts are of what they have confirmed.
+ * takes no more. The final counts are of the records that the broker or the
+ * daemon has confirmed.
  */
 #include "config.h"
 
@@ -58,7 +59,7 @@ static void on_interrupt(int signal_number)
     interrupted = 1;
 }
 
-/* --- the two ways -------------------------------------------------------- */
+/* --- to Kafka, or over HTTP --------------------------------------------- */
 
 static void get_counts(const struct feed *f, struct producer_counts *counts)
 {
@@ -97,26 +98,22 @@ static int ask_source(struct client *c, bool *takes, struct err *err)
     return rc;
 }
 
-static bool names_daemon(const struct verb_args *args)
+static bool names_address(const struct verb_args *args)
 {
     const char *env = getenv("MNEME_ADDR");
 
-    return verb_has(args, "addr") || verb_has(args, "data-dir") ||
-           (env && *env);
+    return verb_has(args, "addr") || (env && *env);
 }
 
-/* Does the data directory of the embedded broker say where records go? */
-static int has_broker(const struct verb_args *args, bool *has, struct err *err)
+/* Returns the address of the embedded broker of the daemon on the data
+ * directory. NULL: there is none, or an address names another daemon. */
+static int read_broker(const struct verb_args *args, char **broker,
+                       struct err *err)
 {
-    const char *env = getenv("MNEME_ADDR");
-    char *brokers = NULL;
-    int rc = 0;
-
-    if (!verb_has(args, "addr") && !(env && *env))
-        rc = address_read(verb_data_dir(args), "kafka.addr", &brokers, err);
-    *has = brokers != NULL;
-    free(brokers);
-    return rc;
+    *broker = NULL;
+    return names_address(args)
+               ? 0
+               : address_read(verb_data_dir(args), "kafka.addr", broker, err);
 }
 
 /* Finds out whether the daemon takes records over HTTP. If no daemon was named
@@ -135,7 +132,8 @@ static int ask_daemon(const struct verb_args *args, struct client **client,
         return 0;
     answers = *client && (client_last_status(*client) ||
                           client_refused_certificate(*client));
-    return *takes || answers || names_daemon(args)
+    return *takes || answers || names_address(args) ||
+                   verb_has(args, "data-dir")
                ? err_set(err, why.code, "%s", why.msg)
                : 0;
 }
@@ -146,8 +144,9 @@ static int open_http(const struct verb_args *args, struct bar *bar,
 {
     static const char *const only_kafka[] = {"brokers", "topic", "key",
                                              "partition", "property"};
-    bool wanted = verb_has(args, "http"), takes = false, has = false;
+    bool wanted = verb_has(args, "http"), takes = false;
     struct client *c = NULL;
+    char *broker = NULL;
     int rc = 0;
 
     for (size_t i = 0; i < sizeof only_kafka / sizeof *only_kafka; i++) {
@@ -158,9 +157,11 @@ static int open_http(const struct verb_args *args, struct bar *bar,
                       : 0;
     }
     if (!wanted)
-        rc = has_broker(args, &has, err);
-    if (rc || has)
+        rc = read_broker(args, &broker, err);
+    if (rc || broker) {
+        free(broker);
         return rc;
+    }
     rc = ask_daemon(args, &c, &takes, err);
     if (rc == 0 && takes && verb_has(args, "domain"))
         rc = err_set(err, ERR_INVALID,
@@ -188,7 +189,7 @@ static int open_producer(const struct verb_args *args,
     int rc = 0;
 
     if (!given)
-        rc = address_read(verb_data_dir(args), "kafka.addr", &brokers, err);
+        rc = read_broker(args, &brokers, err);
     if (!brokers)
         brokers = xstrdup(given ? given : "localhost:9092");
     if (rc == 0)

@@ -14,7 +14,7 @@
 #include "cli/pick.h"
 #include "cli/verb.h"
 #include "conf/conf.h"
-#include "daemon/train/adopt.h"
+#include "daemon/train/import_directory.h"
 #include "learner/kernels/ops.h"
 
 /* The default configuration, with the source as model.init. */
@@ -35,7 +35,7 @@ static int load_conf(const char *source, int64_t context, struct conf *conf,
     return rc;
 }
 
-static void print_json(const char *dir, const struct adopt_report *r)
+static void print_json(const char *dir, const struct import_report *r)
 {
     json_t *root = json_pack(
         "{s:s, s:i, s:I, s:i, s:i, s:i, s:i, s:i, s:I}", "directory", dir,
@@ -48,7 +48,7 @@ static void print_json(const char *dir, const struct adopt_report *r)
     json_decref(root);
 }
 
-static void print_text(const char *dir, const struct adopt_report *r)
+static void print_text(const char *dir, const struct import_report *r)
 {
     printf("%s: version 1: %.1f million parameters, %d layers of %d channels, "
            "a vocabulary of %d\n",
@@ -69,7 +69,7 @@ int cmd_import(const struct verb_args *args, struct err *err)
 {
     const char *source = args->words[0], *dir = args->words[1];
     struct conf *conf = conf_create();
-    struct adopt_report report;
+    struct import_report report;
     int64_t context = 0;
     int rc = verb_integer(args, "context", 2, MODEL_MAX_CONTEXT, &context, err);
 
@@ -77,7 +77,7 @@ int cmd_import(const struct verb_args *args, struct err *err)
         rc = load_conf(source, context, conf, err);
     ops_init();
     if (rc == 0)
-        rc = adopt_model(conf, dir, &report, err);
+        rc = import_directory(conf, dir, &report, err);
     if (rc == 0 && verb_has(args, "json"))
         print_json(dir, &report);
     else if (rc == 0)

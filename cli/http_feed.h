@@ -51,8 +51,8 @@ void http_feed_refuse(struct http_feed *f, const char *file, int64_t line,
 /* Sends a batch that has waited for 200 ms, and then sleeps. */
 int http_feed_poll(struct http_feed *f, int sleep_ms, struct err *err);
 
-/* Sends what is left, also after *stop was set, unless sending has failed
- * before. */
+/* Sends the records of the last batch, also after *stop was set, unless a batch
+ * could not be sent before. */
 int http_feed_finish(struct http_feed *f, struct err *err);
 
 /* sent: all records that were added or refused. */

@@ -369,7 +369,7 @@ const struct verb verbs[] = {
      "hf writes the files that transformers loads: config.json, "
      "generation_config.json, tokenizer.json, tokenizer_config.json and "
      "model.safetensors. gguf writes DIR/model.gguf, which llama.cpp and "
-     "programs on top of it load.\n"
+     "programs that use llama.cpp load.\n"
      "Types: f32 keeps every bit. f16 and bf16 take half of the memory, q8_0 "
      "about a quarter, q4_0 about a seventh; the last two need gguf. In gguf, "
      "norms stay f32, and a matrix whose rows do not consist of blocks of 32 "

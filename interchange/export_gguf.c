@@ -204,9 +204,10 @@ static int write_rope_freqs(struct gguf_writer *w, const struct model_shape *s,
         return 0;
     divisors = xfloats(half);
     for (size_t i = 0; i < half; i++) {
-        double turn = pow((double)s->rope_theta, -(double)i / (double)half);
+        double plain = pow((double)s->rope_theta, -(double)i / (double)half);
 
-        divisors[i] = (float)(turn / rope_scaling_turn(&s->rope, turn));
+        divisors[i] =
+            (float)(plain / rope_scaling_frequency(&s->rope, plain));
     }
     rc = gguf_writer_row(w, divisors, half * sizeof *divisors, err);
     free(divisors);

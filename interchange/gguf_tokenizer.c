@@ -15,6 +15,7 @@
 
 #include <jansson.h>
 
+#include "base/split_patterns.h"
 #include "base/xalloc.h"
 
 #define MOST_BYTES ((size_t)64 << 20)
@@ -22,8 +23,8 @@
 static const struct {
     const char *regex, *name;
 } splits[] = {
-    {GGUF_TOKENIZER_LLAMA_BPE, "llama-bpe"},
-    {GGUF_TOKENIZER_QWEN2, "qwen2"},
+    {SPLIT_PATTERN_LLAMA3, "llama-bpe"},
+    {SPLIT_PATTERN_QWEN2, "qwen2"},
 };
 
 /* --- the rule ----------------------------------------------------------- */

@@ -12,14 +12,6 @@
 #include "base/err.h"
 #include "interchange/gguf_writer.h"
 
-/* The regular expressions of the pre-tokenizers llama-bpe and qwen2, as
- * tokenizer.json has them. They differ in how many digits belong together. */
-#define GGUF_TOKENIZER_LLAMA_BPE GGUF_TOKENIZER_SPLIT("\\p{N}{1,3}")
-#define GGUF_TOKENIZER_QWEN2 GGUF_TOKENIZER_SPLIT("\\p{N}")
-#define GGUF_TOKENIZER_SPLIT(numbers)                                          \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" numbers      \
-    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-
 /*
  * Adds tokenizer.ggml.model, .pre, .tokens, .token_type and .merges. Ids that
  * the vocabulary lacks get names and the type UNUSED.

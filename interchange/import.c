@@ -260,10 +260,12 @@ static int read_source(const char *source, struct import_model *m, bool all,
     struct stat st;
     int rc;
 
-    if (stat(source, &st) != 0 && (errno == ENOENT || errno == ENOTDIR))
-        return err_set(err, ERR_NOTFOUND, "%s: there is no such model", source);
     if (stat(source, &st) != 0)
-        return err_set_errno(err, ERR_IO, errno, "%s: cannot read", source);
+        return errno == ENOENT || errno == ENOTDIR
+                   ? err_set(err, ERR_NOTFOUND, "%s: there is no such model",
+                             source)
+                   : err_set_errno(err, ERR_IO, errno, "%s: cannot read",
+                                   source);
     rc = S_ISDIR(st.st_mode) ? read_folder(source, m, all, err)
                              : import_gguf_read(source, m, all, err);
     if (rc)

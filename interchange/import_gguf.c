@@ -3,7 +3,7 @@
  * The shape comes from the keys and from which tensors there are: without
  * `output` the embedding is the output layer, and biases are where they are.
  * The scaling llama3 is not in the keys: there is a tensor rope_freqs, with the
- * divisor of each rotation.
+ * divisor of each frequency.
  */
 #include "config.h"
 
@@ -21,10 +21,10 @@
 
 #define ROPE_FREQS "rope_freqs.weight"
 
-/* What Llama 3 has, besides a factor and a first context. */
+/* What Llama 3 has, besides a factor and a original context. */
 #define LOW_FACTOR 1.0f
 #define HIGH_FACTOR 4.0f
-#define LARGEST_FIRST_CONTEXT (1 << 20)
+#define LARGEST_ORIGINAL_CONTEXT (1 << 20)
 #define FREQS_DIFFER 1e-4
 
 static const struct architecture {
@@ -289,8 +289,8 @@ static bool fits_divisors(const struct model_shape *s, const float *divisors)
     size_t half = (size_t)s->head_dim / 2;
 
     for (size_t i = 0; i < half; i++) {
-        double turn = pow((double)s->rope_theta, -(double)i / (double)half);
-        double want = turn / rope_scaling_turn(&s->rope, turn);
+        double plain = pow((double)s->rope_theta, -(double)i / (double)half);
+        double want = plain / rope_scaling_frequency(&s->rope, plain);
 
         if (!(fabs((double)divisors[i] - want) <= FREQS_DIFFER * want))
             return false;
@@ -299,9 +299,10 @@ static bool fits_divisors(const struct model_shape *s, const float *divisors)
 }
 
 /*
- * Finds factor and first context of llama3 from the divisors of the rotations.
- * The slowest rotation has the whole factor; the first context is a power of
- * two. Which of two contexts it is does not matter if all divisors fit.
+ * Finds the factor and the original context of llama3 from the divisors of the
+ * frequencies. The lowest frequency has the whole factor; the original context
+ * is a power of two. Which of two contexts it is does not matter if all
+ * divisors fit.
  */
 static int read_rope_freqs(struct gguf *g, struct model_shape *s,
                            struct err *err)
@@ -321,10 +322,10 @@ static int read_rope_freqs(struct gguf *g, struct model_shape *s,
     s->rope = (struct rope_scaling){ROPE_LLAMA3, divisors[half - 1], LOW_FACTOR,
                                     HIGH_FACTOR, 1};
     if (rc == 0 && !(s->rope.factor >= 1.0f && isfinite(s->rope.factor)))
-        s->rope.first_context = LARGEST_FIRST_CONTEXT;
+        s->rope.original_context = LARGEST_ORIGINAL_CONTEXT;
     while (rc == 0 && !fits_divisors(s, divisors)) {
-        s->rope.first_context *= 2;
-        if (s->rope.first_context > LARGEST_FIRST_CONTEXT)
+        s->rope.original_context *= 2;
+        if (s->rope.original_context > LARGEST_ORIGINAL_CONTEXT)
             rc = err_set(err, ERR_INVALID,
                          "tensor " ROPE_FREQS ": only the scaling of Llama 3 "
                          "is read");

@@ -14,6 +14,7 @@
 
 #include <jansson.h>
 
+#include "base/split_patterns.h"
 #include "base/xalloc.h"
 #include "interchange/gguf_tokenizer.h"
 
@@ -25,10 +26,10 @@ static const struct rule {
     {.name = "gpt-2"},
     {.name = "smollm", .digits = true},
     {.name = "llama-bpe",
-     .pattern = GGUF_TOKENIZER_LLAMA_BPE,
+     .pattern = SPLIT_PATTERN_LLAMA3,
      .knows_words = true,
      .begins = true},
-    {.name = "qwen2", .pattern = GGUF_TOKENIZER_QWEN2, .composes = true},
+    {.name = "qwen2", .pattern = SPLIT_PATTERN_QWEN2, .composes = true},
 };
 
 static int get_rule(const struct gguf *g, const struct rule **rule,

@@ -116,12 +116,12 @@ static int check_rope(const struct rope_scaling *r, struct err *err)
                        (double)r->factor);
     if (r->kind == ROPE_LLAMA3 &&
         !(r->low_factor > 0.0f && r->low_factor < r->high_factor &&
-          isfinite(r->high_factor) && r->first_context > 0))
+          isfinite(r->high_factor) && r->original_context > 0))
         return err_set(err, ERR_INVALID,
                        "model shape: rope scaling llama3 with the factors %g "
                        "and %g and a first context of %d",
                        (double)r->low_factor, (double)r->high_factor,
-                       r->first_context);
+                       r->original_context);
     return 0;
 }
 
@@ -241,8 +241,8 @@ static float *rope_table(const struct model_shape *s)
 
     for (size_t p = 0; p < context; p++) {
         for (size_t j = 0; j < half; j++) {
-            double turn = pow(s->rope_theta, -(double)j / (double)half);
-            double angle = (double)p * rope_scaling_turn(&s->rope, turn);
+            double plain = pow(s->rope_theta, -(double)j / (double)half);
+            double angle = (double)p * rope_scaling_frequency(&s->rope, plain);
 
             table[2 * (p * half + j)] = (float)cos(angle);
             table[2 * (p * half + j) + 1] = (float)sin(angle);

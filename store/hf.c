@@ -109,7 +109,7 @@ static void add_rope(struct buf *out, const struct rope_scaling *r)
         buf_adds(out, ", \"high_freq_factor\": ");
         add_float(out, r->high_factor);
         buf_addf(out, ", \"original_max_position_embeddings\": %d",
-                 r->first_context);
+                 r->original_context);
     }
     buf_addf(out, ", \"rope_type\": \"%s\"}",
              r->kind == ROPE_LINEAR ? "linear" : "llama3");
@@ -302,7 +302,7 @@ static int get_llama3(const json_t *rope, struct rope_scaling *r,
         rc = get_float(rope, "high_freq_factor", 0, &r->high_factor, err);
     if (rc == 0)
         rc = get_int(rope, "original_max_position_embeddings", INT32_MAX, 0,
-                     &r->first_context, err);
+                     &r->original_context, err);
     if (rc == 0 && r->low_factor >= r->high_factor)
         rc = err_set(err, ERR_INVALID,
                      "config.json: low_freq_factor is not below "

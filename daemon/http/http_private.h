@@ -2,7 +2,7 @@
 /*
  * http_private.h - the server's own files, from the lowest up.
  *
- *     wire/           sockets and what is on them
+ *     wire/           sockets, connections, and the bytes on them
  *       http_share.c, http_cancel.c, http_slots.c, http_listen.c, http_tls.c
  *       http_coding.c       decompresses bodies
  *       http_head.c         parses the head of a request, and its chunks

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += daemon/train/libtrain.a
 daemon_train_libtrain_a_SOURCES = \
-	daemon/train/adopt.c daemon/train/adopt.h \
+	daemon/train/import_directory.c daemon/train/import_directory.h \
 	daemon/train/forget.c daemon/train/forget.h \
 	daemon/train/inbox.c daemon/train/inbox.h \
 	daemon/train/learning.c daemon/train/learning.h \

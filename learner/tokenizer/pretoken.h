@@ -34,13 +34,6 @@ enum pretoken_kind {
     PRETOKEN_QWEN2
 };
 
-/* The patterns of the Split pre-tokenizers, as tokenizer.json has them. */
-#define PRETOKEN_LLAMA3_PATTERN PRETOKEN_SPLIT_PATTERN("\\p{N}{1,3}")
-#define PRETOKEN_QWEN2_PATTERN PRETOKEN_SPLIT_PATTERN("\\p{N}")
-#define PRETOKEN_SPLIT_PATTERN(numbers)                                        \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" numbers      \
-    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-
 /* Returns the bytes of the pre-token that begins at text; n_bytes > 0. */
 size_t pretoken_next(enum pretoken_kind kind, const char *text, size_t n_bytes);
 

@@ -13,6 +13,7 @@
 #include <jansson.h>
 
 #include "base/model_shape.h"
+#include "base/split_patterns.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
 #include "learner/tokenizer/nfc.h"
@@ -170,10 +171,10 @@ static bool reads_split(const json_t *split, enum pretoken_kind *kind)
     if (!pattern || !behavior || strcmp(behavior, wanted) != 0)
         return false;
     *kind = PRETOKEN_LLAMA3;
-    if (strcmp(pattern, PRETOKEN_LLAMA3_PATTERN) == 0)
+    if (strcmp(pattern, SPLIT_PATTERN_LLAMA3) == 0)
         return true;
     *kind = PRETOKEN_QWEN2;
-    return strcmp(pattern, PRETOKEN_QWEN2_PATTERN) == 0;
+    return strcmp(pattern, SPLIT_PATTERN_QWEN2) == 0;
 }
 
 static int read_pre_tokenizer(const json_t *pre, enum pretoken_kind *kind,

@@ -112,6 +112,13 @@ def fed(tap):
     code, _, err = mneme("feed", "--addr", f"127.0.0.1:{free_port()}", path)
     tap.ok(code == 1 and "no daemon" in err,
            "--addr without a daemon: not sent to a Kafka")
+    os.makedirs(os.path.join(TMP, "local"), exist_ok=True)
+    with open(os.path.join(TMP, "local", "kafka.addr"), "w") as f:
+        f.write(f"127.0.0.1:{free_port()}\n")
+    code, _, err = mneme("feed", "--addr", f"127.0.0.1:{free_port()}", path,
+                         data=os.path.join(TMP, "local"))
+    tap.ok(code == 1 and "no daemon" in err,
+           "--addr names another daemon than the one with an embedded broker")
     d = Daemon("file", source__type="file", source__path=path)
     d.start(wait="alive")
     code, out, err = mneme("feed", "--http", path, data=d.data)

@@ -124,7 +124,7 @@ static void assert_round_trip(const struct model_shape *s)
     assert_true(back.rope.factor == s->rope.factor);
     assert_true(back.rope.low_factor == s->rope.low_factor);
     assert_true(back.rope.high_factor == s->rope.high_factor);
-    assert_int_equal(back.rope.first_context, s->rope.first_context);
+    assert_int_equal(back.rope.original_context, s->rope.original_context);
     buf_release(&out);
 }
 
@@ -224,7 +224,7 @@ static void test_families(void **state)
                "\"rope_theta\":500000.0}}");
     assert_true(s.rope.kind == ROPE_LLAMA3 && s.rope.factor == 32.0f &&
                 s.rope.low_factor == 1.0f && s.rope.high_factor == 4.0f &&
-                s.rope.first_context == 8192 && s.rope_theta == 500000.0f);
+                s.rope.original_context == 8192 && s.rope_theta == 500000.0f);
 }
 
 #define LLAMA "{\"model_type\":\"llama\"," SIZES

@@ -328,7 +328,8 @@ bool http_connection_secure(struct http_connection *c,
     c->tls = tls;
     if (http_tls_session_accept(tls))
         return true;
-    /* What is left to read is not encrypted, or not worth decrypting. */
+    /* The client's remaining bytes are not encrypted, or no longer needed:
+     * they are read from the socket and dropped. */
     http_tls_session_free(c->tls);
     c->tls = NULL;
     http_connection_linger(c);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * adopt.h - makes a data directory of a published model.
+ * import_directory.h - makes a data directory of a published model.
  *
  * Its version 1 has the model's weights and tokenizer. It has learned nothing:
  * it has no records, no positions in a stream, and an empty replay buffer. The
@@ -8,8 +8,8 @@
  *
  * Threads: main
  */
-#ifndef MNEME_DAEMON_TRAIN_ADOPT_H
-#define MNEME_DAEMON_TRAIN_ADOPT_H
+#ifndef MNEME_DAEMON_TRAIN_IMPORT_DIRECTORY_H
+#define MNEME_DAEMON_TRAIN_IMPORT_DIRECTORY_H
 
 #include <stdint.h>
 
@@ -17,7 +17,7 @@
 #include "base/model_shape.h"
 #include "conf/conf.h"
 
-struct adopt_report {
+struct import_report {
     struct model_shape shape; /* as it will learn */
     int model_context;        /* the context of the source, at most
                                  MODEL_MAX_CONTEXT */
@@ -33,7 +33,7 @@ struct adopt_report {
  * ERR_STATE: dir is not empty. Other errors: import_read(), store_open(),
  * store_publish().
  */
-int adopt_model(struct conf *conf, const char *dir, struct adopt_report *report,
-                struct err *err);
+int import_directory(struct conf *conf, const char *dir,
+                     struct import_report *report, struct err *err);
 
 #endif

@@ -4,7 +4,7 @@
  */
 #include "config.h"
 
-#include "daemon/train/adopt.h"
+#include "daemon/train/import_directory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +59,7 @@ static int publish(struct store *store, const struct learning *l,
     return rc;
 }
 
-/* Makes the directory and publishes what has been learned: nothing. */
+/* Makes the directory and publishes the model as version 1. */
 static int write_directory(const char *dir, struct learning *l, struct err *err)
 {
     const struct store_schema replay = {"replay", replay_schema,
@@ -93,7 +93,7 @@ static int write_directory(const char *dir, struct learning *l, struct err *err)
 }
 
 static void fill_report(const struct conf *conf, const struct learning *l,
-                        int model_context, struct adopt_report *report)
+                        int model_context, struct import_report *report)
 {
     struct learner_options learner;
     struct model *m = NULL;
@@ -108,8 +108,8 @@ static void fill_report(const struct conf *conf, const struct learning *l,
     model_free(m);
 }
 
-int adopt_model(struct conf *conf, const char *dir, struct adopt_report *report,
-                struct err *err)
+int import_directory(struct conf *conf, const char *dir,
+                     struct import_report *report, struct err *err)
 {
     struct learning l;
     struct model_shape source;
